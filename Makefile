@@ -7,7 +7,7 @@ MODULES := . servertest servertest/peers bench tools examples/otel
 # How many inputs each fuzz target tries. A time, such as 10m, is taken too, but with
 # Go before 1.27 it can end in "context deadline exceeded" (golang/go#75804) when
 # nothing is wrong.
-FUZZTIME ?= 20000x
+FUZZTIME ?= 50000x
 
 # The race detector needs a C compiler, but for macOS.
 ifneq ($(filter 1,$(shell go env CGO_ENABLED)),)
@@ -80,7 +80,7 @@ faults: images ## run the stores under faults for 25 minutes; writes docs/faults
 	exit $$status
 
 .PHONY: fuzz
-fuzz: ## run each fuzz target on FUZZTIME (20000x) inputs
+fuzz: ## run each fuzz target on FUZZTIME (50000x) inputs
 	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | \
 	sed -E 's,/[^/]+:[0-9]+:func , ,' | sort | \
 	while read -r dir target; do \

@@ -99,28 +99,51 @@ func (s *session) nextBeat() *beat {
 }
 
 // beat sends a heartbeat, and leaves time for another. A server that does not
-// answer is given up for the next.
+// answer is given up for the next. It waits for a connection, since a heartbeat
+// counts only if it was sent and answered on the same one.
 func (s *session) beat() {
+	waiting, cancel := context.WithTimeout(s.life, s.within())
+	used, err := s.wire.connected(waiting)
+	cancel()
 	s.mu.Lock()
 	b, connection := s.beats.next, s.connections
 	s.beats.next, s.beats.wanted = newBeat(), false
-	within := min(s.step(), s.until.Sub(backend.Now())/2)
 	s.mu.Unlock()
 	defer close(b.done)
 
-	ctx, cancel := context.WithTimeout(s.life, within)
-	defer cancel()
-	used, sent := s.wire.connection(), backend.Now()
-	if b.err = s.commit(ctx); b.err == nil {
-		b.until, b.err = s.beaten(sent, connection)
-		return
+	if err != nil {
+		b.err = s.silent(err)
+	} else {
+		b.until, b.err = s.exchange(used, connection)
 	}
-	if s.life.Err() == nil && ctx.Err() != nil {
-		s.wire.drop(used, fmt.Errorf("a heartbeat was not answered within %v", within.Round(time.Millisecond)))
+	if b.err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.beats.due = backend.Now().Add(s.ttl / 60)
 	}
+}
+
+// within is how long a heartbeat may take that begins now, and its connection.
+func (s *session) within() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.beats.due = backend.Now().Add(s.ttl / 60)
+	return min(s.step(), s.until.Sub(backend.Now())/2)
+}
+
+// exchange makes a heartbeat's request, and returns until when the session lasts.
+func (s *session) exchange(used *link, connection int) (time.Time, error) {
+	within := s.within()
+	ctx, cancel := context.WithTimeout(s.life, within)
+	defer cancel()
+	sent := backend.Now()
+	err := s.commit(ctx)
+	switch {
+	case err == nil:
+		return s.beaten(sent, connection)
+	case s.life.Err() == nil && ctx.Err() != nil:
+		s.wire.drop(used, fmt.Errorf("a heartbeat was not answered within %v", within.Round(time.Millisecond)))
+	}
+	return time.Time{}, err
 }
 
 // commit has a quorum of the servers commit that nothing changes: the deletion of

@@ -47,8 +47,20 @@ func newLink(w *wire, conn net.Conn) *link {
 
 func (l *link) Close() error {
 	l.late.Stop()
-	l.once.close.Do(func() { close(l.closed) })
+	l.once.close.Do(func() {
+		close(l.closed)
+		l.wire.left(l)
+	})
 	return l.Conn.Close()
+}
+
+func (l *link) isClosed() bool {
+	select {
+	case <-l.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // Write does not tell the driver of a request that it failed, but ends the
@@ -110,11 +122,11 @@ func (l *link) greet(part []byte) {
 		l.wire.expired()
 		return
 	}
-	l.wire.taken()
 	if l.wire.watching() {
 		l.rewatched = make(chan struct{})
 	}
 	l.wire.attached(h)
+	l.wire.taken(l)
 }
 
 // requested looks at a request of the driver, which writes each at once: its

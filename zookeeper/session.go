@@ -121,8 +121,11 @@ func (s *session) authenticate(ctx context.Context) error {
 func (s *session) tryAuthenticate(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, s.step())
 	defer cancel()
-	used := s.wire.connection()
-	err := order(within, s, func(c *zk.Conn) error {
+	used, err := s.wire.connected(within)
+	if err != nil {
+		return s.silent(err)
+	}
+	err = order(within, s, func(c *zk.Conn) error {
 		return c.AddAuth("digest", []byte(s.b.user+":"+s.b.password.Reveal()))
 	})
 	if within.Err() != nil {

@@ -37,7 +37,9 @@ type wire struct {
 	failures int  // since a connection was seen to work
 	begun    bool // a server has taken the session over
 	present  *link
-	trouble  error // why there was no connection the last time
+	serving  *link         // the present one while it has the session
+	served   chan struct{} // closed when it has
+	trouble  error         // why there was no connection the last time
 }
 
 // A Dialer connects to one address, host:port. A tls.Dialer's DialContext is one.
@@ -46,7 +48,7 @@ type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 var _ zk.HostProvider = (*wire)(nil)
 
 func newWire(servers []string, dialer Dialer, patience time.Duration) *wire {
-	w := &wire{servers: slices.Clone(servers), dialer: dialer, patience: patience}
+	w := &wire{servers: slices.Clone(servers), dialer: dialer, patience: patience, served: make(chan struct{})}
 	rand.Shuffle(len(w.servers), func(i, j int) { w.servers[i], w.servers[j] = w.servers[j], w.servers[i] })
 	w.closed, w.close = context.WithCancel(context.Background())
 	return w
@@ -100,11 +102,47 @@ func (w *wire) reach() time.Duration {
 	return min(w.patience, patience/time.Duration(len(w.servers)+1))
 }
 
-// taken records that a server has taken the session over.
-func (w *wire) taken() {
+// taken records that a server has taken the session over, on a connection that is
+// not closed.
+func (w *wire) taken(l *link) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.begun = true
+	if l.isClosed() {
+		return
+	}
+	if w.serving == nil {
+		close(w.served)
+	}
+	w.serving = l
+}
+
+// left records that a connection is closed.
+func (w *wire) left(l *link) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.serving == l {
+		w.serving, w.served = nil, make(chan struct{})
+	}
+}
+
+// connected returns the connection that has the session, as soon as one has. What
+// is asked of the driver before goes out on that, too, but then nobody knows on
+// which one, nor which one to give up if there is no answer.
+func (w *wire) connected(ctx context.Context) (*link, error) {
+	for {
+		w.mu.Lock()
+		l, served := w.serving, w.served
+		w.mu.Unlock()
+		if l != nil {
+			return l, nil
+		}
+		select {
+		case <-served:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // backOff is how long to wait before the next connection: not at all until every
@@ -141,21 +179,19 @@ func (w *wire) reason() error {
 	return w.trouble
 }
 
-// connection returns the present one, nil if there is none yet.
-func (w *wire) connection() *link {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.present
-}
-
 // drop closes a connection: the driver tries the next server.
 func (w *wire) drop(l *link, why error) {
-	if l != nil && l.Close() == nil {
+	if l.Close() == nil {
 		w.failed(why)
 	}
 }
 
 func (w *wire) hangUp() {
 	w.close()
-	w.drop(w.connection(), net.ErrClosed)
+	w.mu.Lock()
+	l := w.present
+	w.mu.Unlock()
+	if l != nil {
+		w.drop(l, net.ErrClosed)
+	}
 }

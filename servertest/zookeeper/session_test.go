@@ -404,36 +404,64 @@ func TestLockFindsSilentServer(t *testing.T) {
 	unlock(t, b, lock(t, b, req))
 }
 
-// A heartbeat that began before there was a connection has given that no time to
-// answer: the connection is kept.
+// A heartbeat has its time from when there is a connection: one that takes long to
+// come, and then to answer, is kept.
 func TestHeartbeatKeepsNewConnection(t *testing.T) {
 	t.Parallel()
+	const slow = 900 * time.Millisecond // each of the two has a sixth of the TTL
 	cfg, tap := config(t, shared(t)), newTap()
-	var slow atomic.Bool
+	var late atomic.Bool
 	cfg.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
-		if slow.Load() {
+		if late.Load() {
 			select {
-			case <-time.After(700 * time.Millisecond): // of the second that a heartbeat has
+			case <-time.After(slow):
 			case <-ctx.Done():
 			}
 		}
 		return tap.dial(ctx, network, address)
 	}
 	b := newBackend(t, cfg)
-	g := lock(t, b, request("n"))
+	req := request("n")
+	req.TTL = 10 * time.Second
+	g := lock(t, b, req)
 	before := tap.dialled()
-	var lost atomic.Int32
+	var answered atomic.Int32
 	tap.set(func(m message) fate {
-		if m.op == "heartbeat" && !m.reply && lost.Add(1) == 1 {
-			return swallow
+		if m.op == "heartbeat" && m.reply && answered.Add(1) == 1 {
+			<-time.After(slow)
 		}
 		return pass
 	})
-	slow.Store(true)
+	late.Store(true)
 	tap.hangUp()
 	eventually(t, "a heartbeat is answered", func() bool { return renew(t, b, g) == nil })
-	if n := tap.dialled() - before; n != 1 || lost.Load() < 2 {
-		t.Errorf("%d new connections, want 1; %d heartbeats", n, lost.Load())
+	if n := tap.dialled() - before; n != 1 {
+		t.Errorf("%d new connections, want 1", n)
+	}
+	unlock(t, b, g)
+}
+
+// A renewal that is asked for while there is no connection counts from the handshake
+// of the next one. A heartbeat that began on another connection than it was answered
+// on would count for nothing, just when there is little left.
+func TestRenewalCountsFromReconnect(t *testing.T) {
+	t.Parallel()
+	b, tap := tappedBackend(t, shared(t))
+	g := lock(t, b, request("n"))
+	for range 3 {
+		lost := tap.lose(2, silence, "heartbeat")
+		var r backend.Renewal
+		eventually(t, "it is renewed", func() bool {
+			r = b.Renew(bounded(t), []*backend.Grant{g})[0]
+			return r.Err == nil
+		})
+		if lost.Load() != 2 {
+			t.Fatalf("%d answers were lost, want 2", lost.Load())
+		}
+		sessions := tap.handshakes()
+		if lasts := r.Until.Sub(sessions[len(sessions)-1].asked); lasts < usual-usual/6 {
+			t.Errorf("renewed on a new connection, it lasts %v from its handshake, not the TTL of %v", lasts, usual)
+		}
 	}
 	unlock(t, b, g)
 }
