@@ -46,10 +46,15 @@ func (c *Client) lock(ctx context.Context, name string, o Options) (*Lease, erro
 		defer stop()
 	}
 	call := &call{client: c, ctx: wait, values: context.WithoutCancel(ctx), name: name, opts: o}
+	run := call.run
 	if c.info.Poll > 0 && !o.NoWait {
-		return call.poll()
+		run = call.poll
 	}
-	return call.run()
+	lease, err := run()
+	if err != nil && wait.Err() != nil { // whatever came first, here is where both are known
+		err = ended(wait, call.locked || errors.Is(err, ErrLocked), err)
+	}
+	return lease, err
 }
 
 // A call is one Lock of the Client: one request to the backend, or several, one
@@ -74,7 +79,7 @@ func (a *call) run() (*Lease, error) {
 		a.client.log.Debug("lock again", "lock", a.name, "error", err)
 		select {
 		case <-a.ctx.Done():
-			return nil, ended(a.ctx, a.locked, err)
+			return nil, err
 		case <-time.After(pause):
 		}
 	}
@@ -143,7 +148,7 @@ func (a *call) try(noWait bool) (*Lease, error) {
 			return o.lease, o.err
 		case <-a.ctx.Done():
 			if r.abandon() {
-				return nil, ended(a.ctx, r.locked(), nil)
+				return nil, a.ctx.Err()
 			}
 			o := <-r.outcome
 			return o.lease, o.err
@@ -206,9 +211,6 @@ func (r *request) finish(g *backend.Grant, err error) outcome {
 	}
 	if g != nil {
 		a.client.withdraw(g, err.Error())
-	}
-	if a.ctx.Err() != nil {
-		err = ended(a.ctx, r.locked() || errors.Is(err, ErrLocked), err)
 	}
 	return outcome{err: err}
 }

@@ -24,7 +24,8 @@ func (a *call) poll() (*Lease, error) {
 	case err := <-place.failed:
 		return nil, err
 	case <-a.ctx.Done():
-		return nil, ended(a.ctx, c.turns.toldLocked(a.name), nil)
+		a.locked = c.turns.toldLocked(a.name)
+		return nil, a.ctx.Err()
 	}
 	pause := firstPause
 	for {
@@ -50,7 +51,7 @@ func (a *call) poll() (*Lease, error) {
 		case <-time.After(wait):
 		case <-place.woken:
 		case <-a.ctx.Done():
-			return nil, ended(a.ctx, a.locked, err)
+			return nil, err
 		}
 	}
 }

@@ -289,3 +289,46 @@ func TestPollersWhoLeaveALineThatFailed(t *testing.T) {
 		}
 	})
 }
+
+// A Lock that ended says so though its end fell between the store's answer and the
+// look at it.
+func TestPollerEndsWithAnAnswer(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		end  func(c *locker.Client, cancel func())
+		want error
+	}{
+		{"cancelled", func(_ *locker.Client, cancel func()) { cancel() }, context.Canceled},
+		{"closed", func(c *locker.Client, _ func()) { c.Close() }, locker.ErrClosed},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, _ := polling(t)
+				c := newClient(t, b)
+				ctx, cancel := context.WithCancel(t.Context())
+				b.lock = func(context.Context, backend.Request) (*backend.Grant, error) {
+					return nil, &lookedAt{locker.ErrLocked, func() {
+						go tc.end(c, cancel)
+						synctest.Wait()
+					}}
+				}
+				_, err := c.Lock(ctx, "x")
+				wantIs(t, "Lock", err, tc.want)
+			})
+		})
+	}
+}
+
+// lookedAt is an error that knows when somebody looks for it in another.
+type lookedAt struct {
+	error
+	look func()
+}
+
+func (e *lookedAt) Is(target error) bool {
+	if target != e.error { //nolint:errorlint // as an Is method does
+		return false
+	}
+	e.look()
+	return true
+}
