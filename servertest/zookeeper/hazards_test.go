@@ -333,7 +333,7 @@ func TestHazard_Z3_RequestsOfAnOldSession(t *testing.T) {
 	w := start(t, b, request("n")) // asks for a node, and waits to be connected
 	dials := tap.dialled()
 	eventually(t, "it has asked, and the driver has tried to connect", func() bool { return tap.dialled() > dials+4 })
-	old.end(t, server.Addr)
+	tap.end(t, old, server.Addr)
 	if err := p.Heal(); err != nil {
 		t.Fatal(err)
 	}

@@ -33,13 +33,13 @@ func TestSessionEnded(t *testing.T) {
 	waiter.TTL = req.TTL
 	p := queue(t, b, waiter)
 
-	waiters.handshakes()[0].end(t, server.Addr)
+	waiters.end(t, waiters.handshakes()[0], server.Addr)
 	p.Failed(t, time.Second, backend.ErrLost)
 	if err := renew(t, a, g); err != nil {
 		t.Errorf("the holder, after the waiter's session was ended: %v", err)
 	}
 	p = queue(t, b, waiter) // on a new session
-	holders.handshakes()[0].end(t, server.Addr)
+	holders.end(t, holders.handshakes()[0], server.Addr)
 	select {
 	case err := <-told:
 		if !errors.Is(err, backend.ErrLost) {
@@ -174,11 +174,11 @@ func TestWaiterStartsAgain(t *testing.T) {
 		eventually(t, "it waits", func() bool { return len(contenders(t, admin, chroot(t)+"/n")) == 2 })
 		present := tap.handshakes()[len(tap.handshakes())-1]
 		if i%2 == 0 {
-			present.end(t, server.Addr)
+			tap.end(t, present, server.Addr)
 			unlock(t, a, g)
 		} else { // at the moment of the grant
 			done := make(chan struct{})
-			go func() { defer close(done); present.end(t, server.Addr) }()
+			go func() { defer close(done); tap.end(t, present, server.Addr) }()
 			unlock(t, a, g)
 			<-done
 		}
@@ -242,7 +242,7 @@ func TestGrantOnEndedSession(t *testing.T) {
 	var ended atomic.Bool
 	tap.set(func(m message) fate {
 		if m.op == "getChildren2" && m.reply && ended.CompareAndSwap(false, true) {
-			tap.handshakes()[0].end(t, server.Addr)
+			tap.end(t, tap.handshakes()[0], server.Addr)
 			return cut
 		}
 		return pass
@@ -275,7 +275,7 @@ func TestLockEndsWithItsSession(t *testing.T) {
 	})
 	p := start(t, b, request("n"))
 	<-unanswered
-	tap.handshakes()[0].end(t, server.Addr) // the server closes the connection
+	tap.end(t, tap.handshakes()[0], server.Addr) // the server closes the connection
 	p.Failed(t, 2*time.Second, backend.ErrLost)
 	if p.Grant != nil {
 		if err := b.Withdraw(bounded(t), p.Grant); err != nil {

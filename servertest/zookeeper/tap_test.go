@@ -21,6 +21,8 @@ import (
 // A tap lies in the connections of a client. It sees what is said, frame by
 // frame, counts it, and loses or changes some of it.
 type tap struct {
+	ending sync.RWMutex // locked while a session is ended: no connection is made
+
 	mu          sync.Mutex
 	counts      map[string]int // requests, by operation
 	events      int            // pushed by the server
@@ -127,6 +129,8 @@ func (t *tap) dial(ctx context.Context, network, address string) (net.Conn, erro
 	t.mu.Lock()
 	t.dials++
 	t.mu.Unlock()
+	t.ending.RLock()
+	defer t.ending.RUnlock()
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -298,10 +302,13 @@ func (t *tap) lose(n int32, how fate, op string) (lost *atomic.Int32) {
 }
 
 // end ends a session of which the tap has seen the handshake, as an administrator
-// can. The client, whose connection the server closes for that, comes back at
-// once; so the request to close follows the handshake without a pause.
-func (s session) end(t testing.TB, addr string) {
+// can. The server closes the client's connection for that, and the client's next one
+// has to wait: a server that greets it between the request to close and the end
+// leaves it open, and answers nothing on it, which only a heartbeat finds.
+func (tap *tap) end(t testing.TB, s session, addr string) {
 	t.Helper()
+	tap.ending.Lock()
+	defer tap.ending.Unlock()
 	body := make([]byte, 4+8, 64)
 	body = binary.BigEndian.AppendUint32(body, uint32(s.timeout.Milliseconds()))
 	body = binary.BigEndian.AppendUint64(body, uint64(s.id))
