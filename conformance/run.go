@@ -90,7 +90,7 @@ func show(t *testing.T, r Result) {
 	case Skip:
 		t.Skipf("NOT CHECKED: %s", r.Detail)
 	default:
-		t.Errorf("%s: %s\n\n\tThe rule: %s\n\tWhat happened: %s", r.Guarantee+"/"+r.Name, r.Status, r.Rule, r.Detail)
+		t.Errorf("%s: %s: %s\n\tThe rule: %s", r.Guarantee+"/"+r.Name, r.Status, r.Detail, r.Rule)
 	}
 }
 
