@@ -326,7 +326,7 @@ type lookedAt struct {
 }
 
 func (e *lookedAt) Is(target error) bool {
-	if target != e.error { //nolint:errorlint // as an Is method does
+	if target != e.error {
 		return false
 	}
 	e.look()

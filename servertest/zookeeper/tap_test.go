@@ -305,10 +305,10 @@ func (t *tap) lose(n int32, how fate, op string) (lost *atomic.Int32) {
 // can. The server closes the client's connection for that, and the client's next one
 // has to wait: a server that greets it between the request to close and the end
 // leaves it open, and answers nothing on it, which only a heartbeat finds.
-func (tap *tap) end(t testing.TB, s session, addr string) {
-	t.Helper()
-	tap.ending.Lock()
-	defer tap.ending.Unlock()
+func (t *tap) end(tb testing.TB, s session, addr string) {
+	tb.Helper()
+	t.ending.Lock()
+	defer t.ending.Unlock()
 	body := make([]byte, 4+8, 64)
 	body = binary.BigEndian.AppendUint32(body, uint32(s.timeout.Milliseconds()))
 	body = binary.BigEndian.AppendUint64(body, uint64(s.id))
@@ -316,10 +316,10 @@ func (tap *tap) end(t testing.TB, s session, addr string) {
 	body = append(body, s.password...)
 	frames := append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 	frames = append(frames, 0, 0, 0, 8, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xf5)
-	eventually(t, "the server says that the session is over", func() bool {
-		conn, err := (&net.Dialer{}).DialContext(bounded(t), "tcp", addr)
+	eventually(tb, "the server says that the session is over", func() bool {
+		conn, err := (&net.Dialer{}).DialContext(bounded(tb), "tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		defer conn.Close()
 		if _, err := conn.Write(frames); err != nil {
