@@ -4,6 +4,7 @@
 package conformance
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -46,7 +47,10 @@ func (l *ledger) leave(lease *locker.Lease) {
 // round locks, holds the lock for a while and unlocks.
 func (l *ledger) round(a *application, name string, hold time.Duration) bool {
 	lease, err := a.Client.Lock(l.ctx, name)
-	if err != nil {
+	switch {
+	case errors.Is(err, locker.ErrClosed): // the check has ended, and has said why
+		return false
+	case err != nil:
 		l.failOn(err, "Lock among many")
 		return false
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -94,6 +95,17 @@ func TestStall(t *testing.T) {
 		"a harness that could not open": {func(c *probe, _ int) {
 			stall(c)
 			c.openWith(func(t testing.TB) Client { t.Fatal("no answer"); return Client{} })
+		}, Error, 3},
+		"calls that the end of the check ends": {func(c *probe, _ int) {
+			stall(c)
+			name := c.name("crowd")
+			var calls sync.WaitGroup
+			c.Cleanup(calls.Wait) // after the Client is closed
+			c.party().hold(name)
+			a := c.party().application()
+			calls.Go(func() { (&ledger{application: a}).round(a, name, 0) })
+			c.until(time.Minute, func() bool { return a.spy.count("locked") > 0 })
+			c.late("late")
 		}, Error, 3},
 		"both": {func(c *probe, _ int) { stall(c); c.Error("two holders"); c.late("late") }, Fail, 1},
 	} {

@@ -242,6 +242,9 @@ func (s *suite) attempt(t *trial) {
 	t.log = append(t.log, log...)
 	stood := s.stalls.since(c.began)
 	if t.Status != Fail || !c.onlyLate() || stood == 0 {
+		if t.Status == Fail {
+			t.Detail += fmt.Sprintf(" (this machine stood still for at most %v)", stood.Round(time.Millisecond))
+		}
 		close(t.done)
 		return
 	}
