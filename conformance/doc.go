@@ -37,8 +37,9 @@
 // second or two for what a push brings. If the machine that runs the test stood
 // still for more than 100 ms meanwhile, at once or in steps, the failure of such a
 // bound is void and the check runs again when the others have ended, three times
-// at most; then it ends as an error, never as a pass. It excuses no failure of
-// safety.
+// at most; then it ends as an error, never as a pass. The same goes for a store that
+// stood still: twice a second a client of its own comes, locks, unlocks and goes,
+// which must not take more than 250 ms. It excuses no failure of safety.
 //
 // # Results
 //

@@ -119,6 +119,36 @@ func TestStall(t *testing.T) {
 	}
 }
 
+// A store that stands still makes a failure of liveness void as well, while it does
+// and afterwards, though this process stands still at no time.
+func TestSlowStore(t *testing.T) {
+	store := newStore(nil)
+	s := newSuite(t, Harness{Open: store.opener(false)})
+	s.watchStore(t)
+	for name, resumed := range map[string]bool{"still": false, "again": true} {
+		t.Run(name, func(t *testing.T) {
+			runs := 0
+			r := s.result("G0_Test", check{name: "Made", rule: "A rule.", run: func(c *probe) {
+				if runs++; runs > 1 {
+					return
+				}
+				resume := sync.OnceFunc(store.pause())
+				c.Cleanup(resume)
+				c.pause(visitTick + 2*visitLong)
+				s.stalls.forget()
+				if resumed {
+					resume()
+					c.pause(visitTick)
+				}
+				c.late("late")
+			}})
+			if r.Status != Pass || runs != 2 {
+				t.Errorf("%s after %d runs, want pass after 2: %s", r.Status, runs, r.Detail)
+			}
+		})
+	}
+}
+
 // A machine that stands still in short steps is as late as one that does at once.
 func TestFallBehind(t *testing.T) {
 	const ms = time.Millisecond

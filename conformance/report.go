@@ -21,7 +21,7 @@ const (
 	Pass  Status = "pass"
 	Fail  Status = "fail"
 	Skip  Status = "skip"  // the harness cannot run the check
-	Error Status = "error" // no result: a panic, or a machine that stood still
+	Error Status = "error" // no result: a panic, or a machine or a store that stood still
 )
 
 // A Report is what Run found out about a backend.

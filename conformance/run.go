@@ -57,6 +57,7 @@ func guarantees() []guarantee {
 func Run(t *testing.T, h Harness) {
 	t.Helper()
 	s := newSuite(t, h)
+	s.watchStore(t)
 	s.start(selection(t.Name()))
 	defer func() {
 		t.Log(s.report.Summary())
@@ -243,15 +244,15 @@ func (s *suite) attempt(t *trial) {
 	stood := s.stalls.since(c.began)
 	if t.Status != Fail || !c.onlyLate() || stood == 0 {
 		if t.Status == Fail {
-			t.Detail += fmt.Sprintf(" (this machine stood still for at most %v)", stood.Round(time.Millisecond))
+			t.Detail += fmt.Sprintf(" (this machine and the store stood still for at most %v)", stood.Round(time.Millisecond))
 		}
 		close(t.done)
 		return
 	}
-	t.log = append(t.log, fmt.Sprintf("attempt %d is void: this machine stood still for %v; it failed with: %s", t.attempts, stood, t.Detail))
+	t.log = append(t.log, fmt.Sprintf("attempt %d is void: this machine or the store stood still for %v; it failed with: %s", t.attempts, stood, t.Detail))
 	if t.attempts == s.attempts {
 		t.Status = Error
-		t.Detail = fmt.Sprintf("no result: this machine stood still in each of %d attempts; the last: %s", t.attempts, t.Detail)
+		t.Detail = fmt.Sprintf("no result: this machine or the store stood still in each of %d attempts; the last: %s", t.attempts, t.Detail)
 		close(t.done)
 	}
 }
