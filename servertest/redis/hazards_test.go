@@ -574,7 +574,7 @@ func TestHazard_G1a_NoTombstones(t *testing.T) {
 		t.Fatal(err)
 	}
 	unlock(t, b, g)
-	if got := keysOf(t, c, "*gone*"); len(got) != 0 {
+	if got := keysOf(t, c, "{n}~~gone*"); len(got) != 0 {
 		t.Errorf("tombstones: %q", got)
 	}
 }
