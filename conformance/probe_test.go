@@ -125,7 +125,7 @@ func TestSlowStore(t *testing.T) {
 	store := newStore(nil)
 	s := newSuite(t, Harness{Open: store.opener(false)})
 	s.watchStore(t)
-	for name, resumed := range map[string]bool{"still": false, "again": true} {
+	for name, resumed := range map[string]bool{"while it does": false, "afterwards": true} {
 		t.Run(name, func(t *testing.T) {
 			runs := 0
 			r := s.result("G0_Test", check{name: "Made", rule: "A rule.", run: func(c *probe) {
@@ -146,6 +146,22 @@ func TestSlowStore(t *testing.T) {
 				t.Errorf("%s after %d runs, want pass after 2: %s", r.Status, runs, r.Detail)
 			}
 		})
+	}
+}
+
+// No bug makes a store look as if it stood still, which would excuse its lateness.
+func TestVisitsOfMutants(t *testing.T) {
+	for _, m := range mutants {
+		s := newSuite(t, referenceHarness(m.sessions, m.bug))
+		shortest := time.Hour
+		for range 5 { // this machine may stand still itself
+			began := backend.Now()
+			s.visit("visit")
+			shortest = min(shortest, backend.Now().Sub(began))
+		}
+		if shortest > visitLong {
+			t.Errorf("with the bug %q a visit takes %v", m.bug, shortest)
+		}
 	}
 }
 

@@ -83,10 +83,15 @@ func (s *suite) watchStore(tb testing.TB) {
 			case <-time.After(visitTick):
 			}
 			s.stalls.arrive()
-			s.once("visit", check{run: func(c *probe) { c.party().lock(name).unlock() }}) // checks say what is wrong
+			s.visit(name)
 			s.stalls.leave()
 		}
 	}()
+}
+
+// visit has a client come, lock, unlock and go. What goes wrong is for checks to say.
+func (s *suite) visit(name string) {
+	s.once("visit", check{run: func(c *probe) { c.party().lock(name).unlock() }})
 }
 
 func (s *stalls) arrive() {
@@ -98,12 +103,12 @@ func (s *stalls) arrive() {
 func (s *stalls) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gaps = append(s.gaps, s.visit()...)
+	s.gaps = append(s.gaps, s.underWay()...)
 	s.visited = time.Time{}
 }
 
-// visit is the gap that the visit under way is by now, if any. s.mu is held.
-func (s *stalls) visit() []gap {
+// underWay is the gap that the visit under way is by now, if any. s.mu is held.
+func (s *stalls) underWay() []gap {
 	now := backend.Now()
 	if long := now.Sub(s.visited); !s.visited.IsZero() && long > visitLong {
 		return []gap{{now, long}}
@@ -115,7 +120,7 @@ func (s *stalls) visit() []gap {
 func (s *stalls) since(t time.Time) (longest time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, g := range append(s.visit(), s.gaps...) {
+	for _, g := range append(s.underWay(), s.gaps...) {
 		if g.end.After(t) {
 			longest = max(longest, g.long)
 		}
