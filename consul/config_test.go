@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/golocker/locker/backend"
+	"github.com/golocker/locker/internal/urltest"
 )
 
 func parseURL(rawURL string) (settings, error) {
@@ -100,7 +101,8 @@ func TestConfigCheck(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"consul://:hunter2hunter2@h:1/app?dc=d", "consuls://:hunter2hunter2@[::1]?ca=a&server_name=n",
-		"consul+unix://:hunter2hunter2@/run/c.sock?prefix=a&max_waiting=2", "consul:////x", "consuls://h?cert=a", "consul://u:hunter2hunter2@h/..",
+		"consul+unix://:hunter2hunter2@/run/c.sock?prefix=a&max_waiting=2", "consul:////x", "consuls://:hunter2hunter2@h?cert=a", "consul://u:hunter2hunter2@h/..",
+		"consul://:h@h",
 	} {
 		f.Add(seed)
 	}
@@ -109,14 +111,13 @@ func FuzzParse(f *testing.F) {
 		if err != nil || !strings.HasPrefix(target.Scheme, "consul") {
 			return
 		}
+		urltest.Check(t, target, func(target backend.Target) string {
+			s, err := parse(target)
+			s.tls = nil // it prints its address
+			return fmt.Sprintf("%v %q", err, fmt.Sprintf("%v %+v %#v", s, s, s.Token))
+		})
 		s, err := parse(target)
 		if err != nil {
-			if token := target.Password.Reveal(); len(token) > 10 && strings.Contains(err.Error(), token) {
-				t.Errorf("the error shows the token: %v", err)
-			}
-			if strings.ContainsAny(err.Error(), "\n\r") {
-				t.Errorf("an error of several lines: %q", err)
-			}
 			return
 		}
 		if s.address == "" || s.Token.Reveal() != target.Password.Reveal() {
@@ -127,9 +128,6 @@ func FuzzParse(f *testing.F) {
 		}
 		if strings.Contains("/"+s.Prefix, "//") || strings.Contains("/"+s.Prefix, "/../") {
 			t.Errorf("%s: prefix %q is not as it is stored", rawURL, s.Prefix)
-		}
-		if text := fmt.Sprintf("%v %+v %#v", s, s, s.Token); target.Password != "" && len(target.Password) > 10 && strings.Contains(text, target.Password.Reveal()) {
-			t.Errorf("%s: printing it shows the token", rawURL)
 		}
 	})
 }

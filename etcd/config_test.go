@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/golocker/locker/backend"
+	"github.com/golocker/locker/internal/urltest"
 )
 
 func parseURL(rawURL string) (settings, error) {
@@ -62,7 +63,7 @@ func TestParse(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
-		"etcd://u:hunter2hunter2@h:1,i/app", "etcds://u:hunter2hunter2@[::1]?ca=a&server_name=n", "etcd:////x", "etcds://h?cert=a",
+		"etcd://u:hunter2hunter2@h:1,i/app", "etcds://u:hunter2hunter2@[::1]?ca=a&server_name=n", "etcd:////x", "etcds://u:hunter2hunter2@h?cert=a",
 	} {
 		f.Add(seed)
 	}
@@ -71,14 +72,12 @@ func FuzzParse(f *testing.F) {
 		if err != nil || target.Scheme != "etcd" && target.Scheme != "etcds" {
 			return
 		}
+		urltest.Check(t, target, func(target backend.Target) string {
+			_, err := parse(target)
+			return fmt.Sprint(err)
+		})
 		s, err := parse(target)
 		if err != nil {
-			if password := target.Password.Reveal(); len(password) > 10 && strings.Contains(err.Error(), password) {
-				t.Errorf("the error shows the password: %v", err)
-			}
-			if strings.ContainsAny(err.Error(), "\n\r") {
-				t.Errorf("an error of several lines: %q", err)
-			}
 			return
 		}
 		if len(s.client.Endpoints) == 0 || s.client.Password != target.Password.Reveal() {

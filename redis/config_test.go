@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/golocker/locker/backend"
+	"github.com/golocker/locker/internal/urltest"
 )
 
 func parseURL(rawURL string) (settings, error) {
@@ -108,14 +109,12 @@ func FuzzParse(f *testing.F) {
 		if err != nil || target.Scheme != "redis" && target.Scheme != "rediss" && target.Scheme != "redis+unix" {
 			return
 		}
+		urltest.Check(t, target, func(target backend.Target) string {
+			_, err := parse(target)
+			return fmt.Sprint(err)
+		})
 		s, err := parse(target)
 		if err != nil {
-			if password := target.Password.Reveal(); len(password) > 10 && strings.Contains(err.Error(), password) {
-				t.Errorf("the error shows the password: %v", err)
-			}
-			if strings.ContainsAny(err.Error(), "\n\r") {
-				t.Errorf("an error of several lines: %q", err)
-			}
 			return
 		}
 		if len(s.options.Addrs) == 0 || s.options.DB < 0 || s.options.Password != target.Password.Reveal() {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/golocker/locker/backend"
+	"github.com/golocker/locker/internal/urltest"
 )
 
 func parseURL(rawURL string) (settings, error) {
@@ -72,7 +73,7 @@ func TestParse(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
-		"zk://u:hunter2hunter2@h:1,i/app?tick=1s", "zks://u:hunter2hunter2@[::1]?ca=a&server_name=n", "zk:////x", "zks://h?cert=a", "zk://h/a/./b",
+		"zk://u:hunter2hunter2@h:1,i/app?tick=1s", "zks://u:hunter2hunter2@[::1]?ca=a&server_name=n", "zk:////x", "zks://u:hunter2hunter2@h?cert=a", "zk://h/a/./b",
 	} {
 		f.Add(seed)
 	}
@@ -81,14 +82,12 @@ func FuzzParse(f *testing.F) {
 		if err != nil || target.Scheme != "zk" && target.Scheme != "zks" {
 			return
 		}
+		urltest.Check(t, target, func(target backend.Target) string {
+			_, err := parse(target)
+			return fmt.Sprint(err)
+		})
 		s, err := parse(target)
 		if err != nil {
-			if password := target.Password.Reveal(); len(password) > 10 && strings.Contains(err.Error(), password) {
-				t.Errorf("the error shows the password: %v", err)
-			}
-			if strings.ContainsAny(err.Error(), "\n\r") {
-				t.Errorf("an error of several lines: %q", err)
-			}
 			return
 		}
 		if len(s.Servers) == 0 || s.Password != target.Password {
