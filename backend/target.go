@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -118,9 +120,9 @@ func (t *Target) parseQuery(query string) error {
 	if err != nil {
 		return errors.New("the parameters have an invalid percent-encoding or a semicolon")
 	}
-	for key, vs := range values {
-		if len(vs) > 1 {
-			return fmt.Errorf("parameter %q is given %d times", key, len(vs))
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if n := len(values[key]); n > 1 {
+			return fmt.Errorf("parameter %q is given %d times", key, n)
 		}
 	}
 	if values.Has("ttl") {
