@@ -52,9 +52,11 @@
 // Where a store is put back to a snapshot the lease lives on, and with it what was
 // unlocked since; what was put since is gone, and watches wait for revisions that
 // are to come. So an answer to a keep-alive that is older than one before it, or of
-// another cluster, makes the session ask a quorum. What a quorum once showed it does
-// not lose: if it does, the session ends, its holders are told, its lease is revoked
-// and its waiters queue anew (E5).
+// another cluster, makes the session ask a quorum, and so does the first answer of
+// each further stream, which is opened as soon as one ends: servers stop for it. What
+// a quorum once showed it does not lose. If it has fewer revisions, or not the session's
+// own latest put or delete at the revision of that, the session ends, its holders are
+// told, its lease is revoked and its waiters queue anew (E5).
 //
 // # Guarantees
 //
@@ -74,8 +76,9 @@
 // A restored snapshot may reissue revisions, and with them tokens, unless it is
 // restored with etcdutl's --bump-revision. A lock that was taken since the snapshot
 // is free there, until its holder is told by its next renewal. That the store is an
-// older one shows only while it has fewer revisions than the client has seen, or if
-// it has a cluster ID of its own: restore it with a new --initial-cluster-token.
+// older one does not show to a client whose latest put or delete it has compacted, once
+// it has as many revisions as the client has seen: restore it with a cluster ID of its
+// own, by a new --initial-cluster-token.
 //
 // Whole seconds only: other TTLs are rounded up, and the server may give more;
 // the grant says what it gave. Info.Reclaim does not count the election of a

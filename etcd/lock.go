@@ -88,11 +88,13 @@ func (s *session) enqueue(ctx context.Context, g *backend.Grant) (predecessor, e
 	s.horizon.saw(reply.Header)
 	if reply.Succeeded {
 		g.Token = reply.Header.Revision
+		s.made(change{key: h.key, revision: g.Token})
 		return s.before(g, reply.Responses[1].GetResponseRange().Kvs, reply.Header)
 	}
 	// A replay finds its own key (E3).
 	if own := reply.Responses[0].GetResponseRange().Kvs; len(own) > 0 {
 		g.Token = own[0].CreateRevision
+		s.made(change{key: h.key, revision: g.Token})
 		return s.verify(ctx, g, reply.Header.Revision)
 	}
 	if reply.Responses[1].GetResponseRange().Count > 0 {

@@ -27,6 +27,7 @@ type pulses struct {
 	closed  bool
 	stream  *pulseStream // nil: to be opened
 	retired *pulseStream
+	known   *pulseStream // the latest whose store is known to be as it was (E5)
 }
 
 // A pulseStream is one keep-alive stream. Replies name only the lease, so they
@@ -74,7 +75,7 @@ func (s *session) renew(ctx context.Context) (time.Time, error) {
 	case err != nil:
 		s.pulses.retire(stream)
 		return time.Time{}, unavailable(err)
-	case s.restored(ctx, p.head):
+	case s.restored(ctx, stream, p.head):
 		return time.Time{}, context.Cause(s.Life())
 	}
 	return p.sent.Add(p.ttl), nil
@@ -88,6 +89,14 @@ func (s *session) pulsed(p *pulse) {
 		s.Extend(p.sent, p.ttl)
 	}
 	close(p.done)
+}
+
+// startPulses opens the stream before there is anything to send, so that its end tells
+// that servers stop. If it fails, the first keep-alive opens one.
+func (s *session) startPulses() {
+	ctx, cancel := context.WithTimeout(s.Life(), exchangeTimeout)
+	defer cancel()
+	_, _ = s.openPulses(ctx)
 }
 
 // openPulses returns the present stream, or a new one.
@@ -108,7 +117,12 @@ func (s *session) openPulses(ctx context.Context) (*pulseStream, error) {
 		return nil, unavailable(err)
 	}
 	stream := &pulseStream{grpc: grpc, cancel: cancel}
-	if !s.pulses.start(stream, func() { s.b.goroutines.Go(func() { stream.receive(s.pulsed, s.pulses.answered) }) }) {
+	receive := func() {
+		if stream.receive(s.pulsed, s.pulses.answered) { // servers stop, perhaps to be put back (E5)
+			s.Hurry()
+		}
+	}
+	if !s.pulses.start(stream, func() { s.b.goroutines.Go(receive) }) {
 		cancel()
 		return nil, context.Cause(s.Life())
 	}
@@ -132,8 +146,31 @@ func (p *pulses) start(stream *pulseStream, run func()) bool {
 		return false
 	}
 	p.stream = stream
+	if p.known == nil {
+		p.known = stream // the session has not seen another store
+	}
 	run()
 	return true
+}
+
+// know counts that the store behind a stream is as it was.
+func (p *pulses) know(stream *pulseStream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.known = stream
+}
+
+// knows says whether that is so.
+func (p *pulses) knows(stream *pulseStream) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.known == stream
+}
+
+// steady says whether the stream that is known has not ended since.
+func (p *pulses) steady() bool {
+	present := p.present()
+	return present != nil && p.knows(present)
 }
 
 // retire gives a stream up, but for its late replies, and what was retired
@@ -178,13 +215,13 @@ func (st *pulseStream) send(p *pulse, req *pb.LeaseKeepAliveRequest) error {
 	return st.grpc.Send(req)
 }
 
-// receive gives each reply to the pulse that was sent first.
-func (st *pulseStream) receive(pulsed func(*pulse), answered func(*pulseStream)) {
+// receive gives each reply to the pulse that was sent first. It says whether the stream
+// ended of itself with nothing on its way, whose sender would know.
+func (st *pulseStream) receive(pulsed func(*pulse), answered func(*pulseStream)) (unseen bool) {
 	for {
 		reply, err := st.grpc.Recv()
 		if err != nil {
-			st.fail(err)
-			return
+			return st.fail(err)
 		}
 		if p := st.first(); p != nil {
 			p.ttl, p.head = time.Duration(reply.TTL)*time.Second, reply.Header
@@ -205,23 +242,25 @@ func (st *pulseStream) first() *pulse {
 	return p
 }
 
-// fail ends the stream, and with it what is on its way.
-func (st *pulseStream) fail(err error) {
+// fail ends the stream, and with it what is on its way. It says whether it had not ended
+// before, and nothing was.
+func (st *pulseStream) fail(err error) (unseen bool) {
 	if st == nil {
-		return
+		return false
 	}
 	st.cancel()
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.err != nil {
-		return
+		return false
 	}
-	st.err = err
+	st.err, unseen = err, len(st.sent) == 0
 	for _, p := range st.sent {
 		p.err = err
 		close(p.done)
 	}
 	st.sent = nil
+	return unseen
 }
 
 func (st *pulseStream) idle() bool {

@@ -46,7 +46,7 @@ func (s *session) remove(ctx context.Context, g *backend.Grant) (found bool, err
 	if s.Doubted(g.Owner) {
 		found, err = s.bury(ctx, g)
 	} else {
-		found, err = s.delete(ctx, clientv3.OpDelete(h.key), clientv3.Compare(clientv3.CreateRevision(h.key), "=", g.Token))
+		found, err = s.delete(ctx, h.key, clientv3.Compare(clientv3.CreateRevision(h.key), "=", g.Token))
 	}
 	if is(err, rpctypes.ErrLeaseNotFound) { // and so is every key of it
 		_ = s.answered(err)
@@ -56,31 +56,32 @@ func (s *session) remove(ctx context.Context, g *backend.Grant) (found bool, err
 }
 
 // delete is one guarded delete.
-func (s *session) delete(ctx context.Context, op clientv3.Op, guard ...clientv3.Cmp) (found bool, err error) {
+func (s *session) delete(ctx context.Context, key string, guard ...clientv3.Cmp) (found bool, err error) {
 	reply, err := exchange(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return s.b.client.Txn(ctx).If(guard...).Then(op).Commit()
+		return s.b.client.Txn(ctx).If(guard...).Then(clientv3.OpDelete(key)).Commit()
 	})
 	if err != nil {
 		return false, err
 	}
 	s.horizon.saw(reply.Header)
-	if !reply.Succeeded {
+	if !reply.Succeeded || reply.Responses[0].GetResponseDeleteRange().Deleted == 0 {
 		return false, nil
 	}
-	return reply.Responses[0].GetResponseDeleteRange().Deleted > 0, nil
+	s.made(change{key: key, revision: reply.Header.Revision, deleted: true})
+	return true, nil
 }
 
 func (s *session) bury(ctx context.Context, g *backend.Grant) (found bool, err error) {
-	h := g.Sys.(*hold)
+	h, tombstone := g.Sys.(*hold), s.b.keys.tombstone(g.Owner)
 	reply, err := exchange(ctx, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return s.b.client.Txn(ctx).Then(
-			clientv3.OpPut(s.b.keys.tombstone(g.Owner), "", clientv3.WithLease(s.lease)),
+			clientv3.OpPut(tombstone, "", clientv3.WithLease(s.lease)),
 			clientv3.OpDelete(h.key),
 		).Commit()
 	})
 	if is(err, rpctypes.ErrNoSpace) {
 		// No room for the tombstone, now: let at least the others go on.
-		if _, err := s.delete(ctx, clientv3.OpDelete(h.key)); err != nil {
+		if _, err := s.delete(ctx, h.key); err != nil {
 			return false, err
 		}
 	}
@@ -88,6 +89,7 @@ func (s *session) bury(ctx context.Context, g *backend.Grant) (found bool, err e
 		return false, err
 	}
 	s.horizon.saw(reply.Header)
+	s.made(change{key: tombstone, revision: reply.Header.Revision})
 	s.Buried(g.Owner)
 	return reply.Responses[1].GetResponseDeleteRange().Deleted > 0, nil
 }

@@ -62,6 +62,7 @@ func (s *session) open(ttl time.Duration) error {
 		return fmt.Errorf("grant a lease: %w", err)
 	}
 	s.lease = lease.ID
+	s.startPulses()
 	put, err := persist(s.Life(), func(ctx context.Context) (*clientv3.PutResponse, error) {
 		return s.b.client.Put(ctx, s.b.keys.session(s.lease), "", clientv3.WithLease(s.lease))
 	}, func() {})
@@ -70,6 +71,7 @@ func (s *session) open(ttl time.Duration) error {
 	}
 	s.since = put.Header.Revision
 	s.horizon.saw(put.Header)
+	s.made(change{key: s.b.keys.session(s.lease), revision: s.since})
 	s.Extend(sent, time.Duration(lease.TTL)*time.Second) // as the server gave it (E2)
 	s.b.checkOnce()
 	return nil

@@ -22,7 +22,7 @@ func (s *Session) KeepAlive(renew func(context.Context) error) {
 	for !s.Expired() {
 		wait, within := s.next()
 		if wait > 0 {
-			Pause(s.life, wait)
+			s.pause(wait)
 			continue
 		}
 		ctx, cancel := context.WithTimeout(s.life, within)
@@ -30,6 +30,28 @@ func (s *Session) KeepAlive(renew func(context.Context) error) {
 			s.again()
 		}
 		cancel()
+	}
+}
+
+// Hurry makes the next keep-alive due at once.
+func (s *Session) Hurry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due = backend.Now()
+	select {
+	case s.hurry <- struct{}{}:
+	default: // KeepAlive has yet to look at the one before
+	}
+}
+
+// pause returns after d, or when the life ends or Hurry is called.
+func (s *Session) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.hurry:
+	case <-s.life.Done():
 	}
 }
 

@@ -30,6 +30,8 @@ type Session struct {
 	stop context.CancelCauseFunc
 	base context.Context // ends with the backend
 
+	hurry chan struct{} // wakes KeepAlive
+
 	mu         sync.Mutex
 	ttl        time.Duration
 	until      time.Time // when the store may end it; zero: it is not open
@@ -50,7 +52,7 @@ type contender struct {
 
 // New returns a session that is not open yet. It ends with base at the latest.
 func New(base context.Context) *Session {
-	s := &Session{base: base, contenders: map[string]*contender{}}
+	s := &Session{base: base, hurry: make(chan struct{}, 1), contenders: map[string]*contender{}}
 	s.life, s.stop = context.WithCancelCause(base)
 	return s
 }

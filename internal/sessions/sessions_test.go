@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,6 +99,25 @@ func TestKeepAlive(t *testing.T) {
 		last := 2*step + ttl - backend.Margin(ttl)
 		if ended := backend.Now().Sub(began); ended != last || at[len(at)-1] >= last {
 			t.Errorf("it ended at %v, and the last keep-alive was at %v; want %v", ended, at[len(at)-1], last)
+		}
+	})
+}
+
+// Hurry makes a keep-alive due at once, and moves those that follow.
+func TestHurry(t *testing.T) {
+	run(t, func(t *testing.T, s *Session, _ context.CancelFunc) {
+		began := backend.Now()
+		time.AfterFunc(time.Second, s.Hurry)
+		var at []time.Duration
+		s.KeepAlive(func(context.Context) error {
+			if at = append(at, backend.Now().Sub(began)); len(at) == 2 {
+				s.Stop(errDown)
+			}
+			s.Extend(backend.Now(), ttl)
+			return nil
+		})
+		if want := []time.Duration{time.Second, time.Second + ttl/3 + ttl/20}; !slices.Equal(at, want) {
+			t.Errorf("keep-alives at %v, want %v", at, want)
 		}
 	})
 }

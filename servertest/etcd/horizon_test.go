@@ -13,6 +13,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/golocker/locker"
 	"github.com/golocker/locker/backend"
@@ -21,7 +22,8 @@ import (
 
 // E5: the store is put back to a copy of its data. The leases of both clients are in
 // it, and live on there. Who was granted a lock since is told, who queued since ends
-// and may queue again, and what was unlocked since keeps nobody waiting.
+// and may queue again, and what was unlocked since keeps nobody waiting. So it is when
+// others wrote as much since as was lost, and when nothing but an unlock was lost.
 func TestHazard_E5_PutBack(t *testing.T) {
 	t.Parallel()
 	const ttl = 24 * time.Second // for longer than the server is away, on a busy machine
@@ -30,34 +32,144 @@ func TestHazard_E5_PutBack(t *testing.T) {
 		req.TTL = ttl
 		return req
 	}
-	server := servertest.Start(t, servertest.Etcd())
-	a, b := newBackend(t, native(t, server.Addr), ""), newBackend(t, native(t, server.Addr), "")
-	holder, err := locker.New(a, &locker.Config{TTL: ttl})
-	if err != nil {
-		t.Fatal(err)
+	for name, others := range map[string]int{"few revisions": 0, "as many revisions": 20} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := servertest.Start(t, servertest.Etcd())
+			a, b := openURL(t, "etcd://"+server.Addr), openURL(t, "etcd://"+server.Addr) // which connect again within 2 s
+			holder, err := locker.New(a, &locker.Config{TTL: ttl})
+			if err != nil {
+				t.Fatal(err)
+			}
+			given := lock(t, a, named("given"))
+			unlock(t, b, lock(t, b, named("other")))
+			putBack := copyData(t, server)
+			reconnect(t, a)
+			reconnect(t, b)
+			unlock(t, a, given)
+			lease, err := holder.Lock(bounded(t), "young")
+			if err != nil {
+				t.Fatal(err)
+			}
+			waiter := queue(t, b, named("young"))
+			putBack()
+			writeElsewhere(t, server, others)
+			select {
+			case <-lease.Context().Done():
+				if !errors.Is(lease.Err(), locker.ErrLost) {
+					t.Errorf("the lease: %v", lease.Err())
+				}
+			case <-time.After(ttl):
+				t.Error("the holder was not told")
+			}
+			waiter.Failed(t, ttl, backend.ErrLost)
+			for _, name := range []string{"given", "young"} {
+				unlock(t, b, start(t, b, named(name)).Granted(t, ttl))
+			}
+		})
 	}
-	given := lock(t, a, named("given"))
-	unlock(t, b, lock(t, b, named("other")))
-	putBack := copyData(t, server)
+	t.Run("an unlock, and a lock since", func(t *testing.T) {
+		t.Parallel()
+		server := servertest.Start(t, servertest.Etcd())
+		a, b := openURL(t, "etcd://"+server.Addr), openURL(t, "etcd://"+server.Addr) // which connect again within 2 s
+		given := lock(t, a, named("given"))
+		putBack := copyData(t, server)
+		eventually(t, "the session is renewed", func() bool { return renew(t, a, given) == nil })
+		unlock(t, a, given)
+		putBack()
+		writeElsewhere(t, server, 20)
+		_, _ = a.Lock(bounded(t), named("since")) // which is in the present store, whether or not it is told yet
+		unlock(t, b, start(t, b, named("given")).Granted(t, ttl))
+	})
+}
 
-	unlock(t, a, given)
-	lease, err := holder.Lock(bounded(t), "young")
-	if err != nil {
-		t.Fatal(err)
-	}
-	waiter := queue(t, b, named("young"))
-	putBack()
-	select {
-	case <-lease.Context().Done():
-		if !errors.Is(lease.Err(), locker.ErrLost) {
-			t.Errorf("the lease: %v", lease.Err())
+// reconnect returns when a client takes locks of a server that was just started.
+func reconnect(t testing.TB, b backend.Backend) {
+	t.Helper()
+	eventually(t, "locks are taken again", func() bool {
+		g, err := b.Lock(bounded(t), request("again"))
+		if err != nil {
+			if g != nil {
+				_ = b.Withdraw(bounded(t), g)
+			}
+			return false
 		}
-	case <-time.After(ttl):
-		t.Error("the holder was not told")
+		return b.Unlock(bounded(t), g) == nil
+	})
+}
+
+// E5: where the store is as it was, a session asks a quorum once for each new stream,
+// and goes on; also if its own changes are compacted.
+func TestHazard_E5_AsItWas(t *testing.T) {
+	t.Parallel()
+	server := servertest.Start(t, servertest.Etcd())
+	for _, compacted := range []bool{false, true} {
+		b, tap := tappedBackend(t, server)
+		req := request("n")
+		req.TTL = time.Minute // so that no other keep-alive looks first
+		g := lock(t, b, req)
+		unlock(t, b, lock(t, b, request("other")))
+		if compacted {
+			writeElsewhere(t, server, 2)
+			admin := native(t, server.Addr)
+			at, err := admin.Get(bounded(t), "elsewhere")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := admin.Compact(bounded(t), at.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := renew(t, b, g); err != nil {
+			t.Fatal(err)
+		}
+		tap.set(func() { tap.send = func(method string) bool { return method != "LeaseKeepAlive" } })
+		silent, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if err := b.Renew(silent, []*backend.Grant{g})[0].Err; !errors.Is(err, backend.ErrUnavailable) {
+			t.Errorf("Renew without an answer: %v", err)
+		}
+		cancel()
+		tap.set(func() { tap.send = nil })
+		for _, want := range []int{1, 0} {
+			settle(t, tap)
+			tap.reset()
+			if err := renew(t, b, g); err != nil {
+				t.Errorf("compacted %v: Renew: %v", compacted, err)
+			}
+			if unary, _, _ := tap.counts(); unary["Txn"] != want {
+				t.Errorf("compacted %v: Renew made %v, want %d transactions", compacted, unary, want)
+			}
+		}
+		unlock(t, b, g)
 	}
-	waiter.Failed(t, ttl, backend.ErrLost)
-	for _, name := range []string{"given", "young"} {
-		unlock(t, b, start(t, b, named(name)).Granted(t, ttl))
+}
+
+// E5: a session whose stream of keep-alives ends looks at once, not when the next one
+// is due.
+func TestHazard_E5_Prompt(t *testing.T) {
+	t.Parallel()
+	server := servertest.Start(t, servertest.Etcd())
+	b, tap := tappedBackend(t, server)
+	req := request("n")
+	req.TTL = 2 * time.Minute // a keep-alive is due after 46 s
+	g := lock(t, b, req)
+	server.Kill(t)
+	server.Revive(t)
+	eventually(t, "a keep-alive is sent", func() bool {
+		_, sent, _ := tap.counts()
+		return sent["LeaseKeepAlive"] > 0
+	})
+	unlock(t, b, g)
+}
+
+// writeElsewhere makes so many revisions.
+func writeElsewhere(t testing.TB, server *servertest.Server, revisions int) {
+	t.Helper()
+	client := native(t, server.Addr)
+	for range revisions {
+		if _, err := client.Put(bounded(t), "elsewhere", ""); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -114,7 +226,7 @@ func TestHazard_E5_Suspicion(t *testing.T) {
 				}
 				tap.hook = func(ctx context.Context, _ string, _, reply any, invoke func(context.Context) error) error {
 					err := invoke(ctx)
-					if r, ok := reply.(*pb.RangeResponse); ok && err == nil {
+					if r, ok := reply.(*pb.TxnResponse); ok && err == nil {
 						if reads.Add(1) <= c.lost {
 							return context.DeadlineExceeded // which the driver does not try again by itself
 						}
