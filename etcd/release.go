@@ -5,6 +5,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,10 +21,13 @@ func (b *Backend) Unlock(ctx context.Context, g *backend.Grant) error {
 		return err
 	}
 	s.Drop(g.Owner)
-	if !found {
-		return lost("its key is gone")
+	if found {
+		return nil
 	}
-	return nil
+	if why := context.Cause(s.Life()); errors.Is(why, backend.ErrLost) {
+		return why
+	}
+	return lost("its key is gone")
 }
 
 // Withdraw deletes the contender's key, if it was put.

@@ -26,7 +26,10 @@ import (
 // others wrote as much since as was lost, and when nothing but an unlock was lost.
 func TestHazard_E5_PutBack(t *testing.T) {
 	t.Parallel()
-	const ttl = 24 * time.Second // for longer than the server is away, on a busy machine
+	const (
+		ttl    = 5 * time.Minute // for much longer than the server is away, on a busy machine
+		within = time.Minute     // less than what a renewal would find it in
+	)
 	named := func(name string) backend.Request {
 		req := request(name)
 		req.TTL = ttl
@@ -44,8 +47,8 @@ func TestHazard_E5_PutBack(t *testing.T) {
 			given := lock(t, a, named("given"))
 			unlock(t, b, lock(t, b, named("other")))
 			putBack := copyData(t, server)
-			reconnect(t, a)
-			reconnect(t, b)
+			reconnect(t, a, ttl)
+			reconnect(t, b, ttl)
 			unlock(t, a, given)
 			lease, err := holder.Lock(bounded(t), "young")
 			if err != nil {
@@ -59,12 +62,12 @@ func TestHazard_E5_PutBack(t *testing.T) {
 				if !errors.Is(lease.Err(), locker.ErrLost) {
 					t.Errorf("the lease: %v", lease.Err())
 				}
-			case <-time.After(ttl):
+			case <-time.After(within):
 				t.Error("the holder was not told")
 			}
-			waiter.Failed(t, ttl, backend.ErrLost)
+			waiter.Failed(t, within, backend.ErrLost)
 			for _, name := range []string{"given", "young"} {
-				unlock(t, b, start(t, b, named(name)).Granted(t, ttl))
+				unlock(t, b, start(t, b, named(name)).Granted(t, within))
 			}
 		})
 	}
@@ -79,15 +82,17 @@ func TestHazard_E5_PutBack(t *testing.T) {
 		putBack()
 		writeElsewhere(t, server, 20)
 		_, _ = a.Lock(bounded(t), named("since")) // which is in the present store, whether or not it is told yet
-		unlock(t, b, start(t, b, named("given")).Granted(t, ttl))
+		unlock(t, b, start(t, b, named("given")).Granted(t, within))
 	})
 }
 
 // reconnect returns when a client takes locks of a server that was just started.
-func reconnect(t testing.TB, b backend.Backend) {
+func reconnect(t testing.TB, b backend.Backend, ttl time.Duration) {
 	t.Helper()
 	eventually(t, "locks are taken again", func() bool {
-		g, err := b.Lock(bounded(t), request("again"))
+		req := request("again")
+		req.TTL = ttl
+		g, err := b.Lock(bounded(t), req)
 		if err != nil {
 			if g != nil {
 				_ = b.Withdraw(bounded(t), g)
