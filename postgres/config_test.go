@@ -102,7 +102,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		target.User, target.Password, target.Path = user, backend.Secret(password), "/"+database
+		target.User, target.Password, target.Path = user, backend.Secret("p"+password), "/"+database
 		urltest.Check(t, target, func(target backend.Target) string {
 			out, err := parse(target)
 			if err == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/go-zookeeper/zk"
 
 	"github.com/golocker/locker/backend"
+	"github.com/golocker/locker/internal/sessions"
 )
 
 // beats are the heartbeats of a session. The session's mutex guards them.
@@ -46,13 +47,7 @@ func (s *session) keepAlive() {
 		return
 	}
 	if wait := s.rest(); wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-s.asked:
-		case <-s.life.Done():
-		}
+		sessions.PauseOr(s.life, wait, s.asked)
 		return
 	}
 	s.beat()

@@ -22,7 +22,7 @@ func (s *Session) KeepAlive(renew func(context.Context) error) {
 	for !s.Expired() {
 		wait, within := s.next()
 		if wait > 0 {
-			s.pause(wait)
+			PauseOr(s.life, wait, s.hurry)
 			continue
 		}
 		ctx, cancel := context.WithTimeout(s.life, within)
@@ -41,17 +41,6 @@ func (s *Session) Hurry() {
 	select {
 	case s.hurry <- struct{}{}:
 	default: // KeepAlive has yet to look at the one before
-	}
-}
-
-// pause returns after d, or when the life ends or Hurry is called.
-func (s *Session) pause(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-s.hurry:
-	case <-s.life.Done():
 	}
 }
 

@@ -156,11 +156,15 @@ func (s *Session) Gone() bool {
 }
 
 // Pause returns after d, or when ctx ends.
-func Pause(ctx context.Context, d time.Duration) {
+func Pause(ctx context.Context, d time.Duration) { PauseOr(ctx, d, nil) }
+
+// PauseOr is a Pause that wake ends.
+func PauseOr(ctx context.Context, d time.Duration, wake <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-wake:
 	case <-ctx.Done():
 	}
 }
