@@ -19,6 +19,7 @@ type horizon struct {
 	latest state
 	proved change // the latest while the store was surely as before
 	newest change // or since
+	absent change // a key that was found to be deleted, by a request without an answer
 }
 
 // A state is what the header of an answer says: of which store, and how young.
@@ -37,11 +38,12 @@ func (s state) behind(other state) bool {
 	return s.cluster != other.cluster || s.revision < other.revision
 }
 
-// A change is a key that was put or deleted, at a revision.
+// A change is a key that was put or deleted, at a revision, or deleted before it.
 type change struct {
 	key      string
 	revision int64
 	deleted  bool
+	before   bool
 }
 
 // looks read each change's key as it was before and after.
@@ -58,8 +60,10 @@ func looks(changes []change) (ops []clientv3.Op) {
 func stand(changes []change, replies []*pb.ResponseOp) bool {
 	for i, c := range changes {
 		before, after := replies[2*i].GetResponseRange(), replies[2*i+1].GetResponseRange()
-		if c.deleted && (before.Count != 1 || after.Count != 0) ||
-			!c.deleted && (after.Count != 1 || after.Kvs[0].ModRevision != c.revision) {
+		switch {
+		case c.deleted && after.Count > 0, // it is back
+			c.deleted && !c.before && before.Count == 0,
+			!c.deleted && (after.Count == 0 || after.Kvs[0].ModRevision != c.revision):
 			return false
 		}
 	}
@@ -81,6 +85,10 @@ func (s *session) made(c change) {
 	steady := s.pulses.steady()
 	s.horizon.mu.Lock()
 	defer s.horizon.mu.Unlock()
+	if c.before {
+		s.horizon.absent = c
+		return
+	}
 	if c.revision > s.horizon.newest.revision {
 		s.horizon.newest = c
 	}
@@ -100,7 +108,11 @@ func (s *session) same(stream *pulseStream) {
 func (h *horizon) present() (state, []change) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.latest, []change{h.proved, h.newest}
+	changes := []change{h.proved, h.newest}
+	if h.absent.revision > h.proved.revision { // else that is enough, and not compacted as early
+		changes = append(changes, h.absent)
+	}
+	return h.latest, changes
 }
 
 // restored says whether the store was put back to a snapshot, and then ends the

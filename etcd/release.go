@@ -68,11 +68,9 @@ func (s *session) delete(ctx context.Context, key string, guard ...clientv3.Cmp)
 		return false, err
 	}
 	s.horizon.saw(reply.Header)
-	if !reply.Succeeded || reply.Responses[0].GetResponseDeleteRange().Deleted == 0 {
-		return false, nil
-	}
-	s.made(change{key: key, revision: reply.Header.Revision, deleted: true})
-	return true, nil
+	found = reply.Succeeded && reply.Responses[0].GetResponseDeleteRange().Deleted > 0
+	s.made(change{key: key, revision: reply.Header.Revision, deleted: true, before: !found})
+	return found, nil
 }
 
 func (s *session) bury(ctx context.Context, g *backend.Grant) (found bool, err error) {

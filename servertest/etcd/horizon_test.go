@@ -86,6 +86,51 @@ func TestHazard_E5_PutBack(t *testing.T) {
 	})
 }
 
+// E5: so it is when the unlock that was lost had no answer: the next one finds nothing.
+func TestHazard_E5_UnlockUnanswered(t *testing.T) {
+	t.Parallel()
+	server := servertest.Start(t, servertest.Etcd())
+	a, tap := tappedBackend(t, server)
+	b := openURL(t, "etcd://"+server.Addr+"/"+prefix(t))
+	req := request("given")
+	req.TTL = 5 * time.Minute
+	given := lock(t, a, req)
+	putBack := copyData(t, server)
+	eventually(t, "the session is renewed", func() bool { return renew(t, a, given) == nil })
+	tap.set(func() {
+		tap.hook = func(ctx context.Context, _ string, req, _ any, invoke func(context.Context) error) error {
+			err := invoke(ctx)
+			if txn, ok := req.(*pb.TxnRequest); ok && txn.Success[0].GetRequestDeleteRange() != nil && err == nil {
+				return context.DeadlineExceeded
+			}
+			return err
+		}
+	})
+	if err := a.Unlock(bounded(t), given); !errors.Is(err, backend.ErrUnavailable) {
+		t.Errorf("Unlock without an answer: %v", err)
+	}
+	tap.set(func() { tap.hook = nil })
+	if err := a.Withdraw(bounded(t), given); err != nil {
+		t.Error(err)
+	}
+	written := make(chan struct{})
+	tap.set(func() {
+		tap.hook = func(ctx context.Context, _ string, _, _ any, invoke func(context.Context) error) error {
+			select {
+			case <-written: // so that the session does not ask before
+				return invoke(ctx)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	putBack()
+	writeElsewhere(t, server, 20)
+	close(written)
+	req.Owner = request("").Owner
+	unlock(t, b, start(t, b, req).Granted(t, time.Minute))
+}
+
 // reconnect returns when a client takes locks of a server that was just started.
 func reconnect(t testing.TB, b backend.Backend, ttl time.Duration) {
 	t.Helper()
